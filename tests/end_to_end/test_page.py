@@ -175,6 +175,58 @@ def test_a_pod_is_admitted_and_its_devices_are_its_colour(browser, manager, plug
     assert looks()[1] == {"second": pods["second"]}
 
 
+def test_a_call_that_hangs_is_among_the_tasks_and_its_device_has_a_sign(browser, portal, manager, plugin):
+    gpu = plugin(GPU, gpus(3))
+    browser.open(url_of(manager))
+    browser.until(cell_is("gpu-0", "f"))
+    with admitting(portal, manager, gpu):
+        open_view(browser, "tasks")
+        browser.until("document.getElementById('tasks').innerText.includes('Allocate')")
+        open_view(browser, "talk")
+        assert "Allocate" not in browser.run("document.getElementById('talk').innerText")
+        assert "A call is shown once it has ended; until then, it is under Tasks." in browser.run(
+            "document.getElementById('talk-note').innerText"
+        )
+        assert browser.run(f"{cell('gpu-0')}.innerText") == "…"
+        label = browser.run(f"{cell('gpu-0')}.getAttribute('aria-label')")
+        assert label == "gpu-0, held by a pod that is being admitted, container main"
+        legend = browser.run("[...document.querySelectorAll('#legend li')].map((one) => one.innerText)")
+        assert "… held by a pod that is being admitted" in legend
+
+
+@contextmanager
+def admitting(portal, manager, plugin):
+    """A pod, while the plug-in does not answer."""
+    answer = trio.Event()
+
+    async def hang(ids):
+        await answer.wait()
+
+    plugin.on_allocate = hang
+    thread = threading.Thread(target=manager.admit, args=(pod("first", gpu=1),))
+    thread.start()
+    try:
+        yield
+    finally:
+        portal.call(answer.set)
+        thread.join()
+
+
+def test_who_hears_what_a_device_is_hears_its_health_first(browser, manager, plugin):
+    gpu = plugin(GPU, gpus(2))
+    assert manager.admit(pod("first", gpu=2))
+    browser.open(url_of(manager))
+    gpu.set_devices([Device(id="gpu-0", health="Unhealthy")])
+    browser.until(f"{cell_is('gpu-0', 'x')} && {cell_is('gpu-1', '?')}")
+    labels = [browser.run(f"{cell(id)}.getAttribute('aria-label')") for id in ("gpu-0", "gpu-1")]
+    assert labels == [
+        "gpu-0, unhealthy, held by pod A, default/first, container main",
+        "gpu-1, health unknown, held by pod A, default/first, container main",
+    ]
+    legend = browser.run("document.getElementById('legend').innerText")
+    assert "health unknown, since no plug-in lists it now; held by pod A" in legend, "although its plug-in serves"
+
+
 def test_what_a_peer_wrote_is_text(browser, manager, plugin):
     plugin(NIC, [Device(id=HOSTILE), Device(id="\u202e</script><script>document.title='owned'</script>")])
     browser.open(url_of(manager))

@@ -1,11 +1,12 @@
-// A device as a cell: its state is a letter and a sign as well as a colour. Very many devices are one bar.
+// A device as a cell: its state is a letter and a sign as well as a colour, as the legend in page.html says. Very many
+// devices are one bar.
 
 import { refreshDetail } from "./detail.js";
 import { make } from "./dom.js";
 import { hueOf, isChosen, labelOf, nameOf, podOf } from "./pods.js";
 import { readable } from "./words.js";
 
-const WORDS = { f: "free", h: "held", u: "unhealthy", x: "held, unhealthy", "?": "held, health unknown" };
+const WORDS = { f: "free", h: "held", u: "unhealthy", x: "unhealthy, held", "?": "health unknown, held" };
 const SIGNS = { f: "", u: "×" };
 
 export function newCell(id, where, resource) {
