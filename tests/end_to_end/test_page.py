@@ -507,13 +507,40 @@ def test_faults_are_injected_by_who_has_the_token(browser, portal, root_dir):
         browser.open(url_of(manager))
         browser.until("!document.getElementById('tab-faults').hidden")
         browser.run("document.getElementById('tab-faults').click()")
-        press = "document.querySelector('form[aria-label=wipe] button').click()"
-        browser.run(press)
-        browser.until("document.getElementById('fault-result').textContent.includes('needs the token')")
+        press_fault(browser, "wipe")
+        browser.until(f"{result_of('wipe')}.includes('needs the token')")
         browser.run("document.getElementById('token').value = 'a-token'")
-        browser.run(press)
-        browser.until("document.getElementById('fault-result').textContent === 'wipe: done'")
+        press_fault(browser, "wipe")
+        browser.until(f"{result_of('wipe')} === 'wipe: done'")
         assert "FaultInjected" in [type(one.event).__name__ for one in manager.events()]
+
+
+def press_fault(browser, name):
+    browser.run(f"document.querySelector('form[aria-label={name}] button').click()")
+
+
+def result_of(name):
+    return f"document.querySelector('form[aria-label={name}] output').textContent"
+
+
+def test_what_became_of_a_fault_is_in_sight(browser, portal, root_dir):
+    """Without a token, and without the resource that it needs."""
+    opened = open_device_manager(root_dir, page_address=("", 0), allow_faults=True, page_token="a-token")
+    with portal.manager(opened) as manager:
+        browser.open(url_of(manager))
+        browser.until("!document.getElementById('tab-faults').hidden")
+        browser.run("document.getElementById('tab-faults').click()")
+        for name in ("restart", "expire-grace"):
+            browser.run(f"document.querySelector('form[aria-label={name}] button').scrollIntoView()")
+            press_fault(browser, name)
+            browser.until(f"{result_of(name)}.includes('needs the token')")
+            place = browser.run(f"document.querySelector('form[aria-label={name}] output').getBoundingClientRect()")
+            assert 0 <= place["top"] < place["bottom"] <= 900
+        assert browser.run(result_of("restart")) == "", "only the latest has a result"
+        press_fault(browser, "drop-connection")
+        required = "document.querySelector('form[aria-label=drop-connection] input')"
+        assert browser.run(f"{required}.validity.valueMissing && document.activeElement === {required}")
+        assert browser.run(result_of("drop-connection")) == ""
 
 
 def test_a_restart_by_the_page_is_no_failure(browser, portal, root_dir, address):
@@ -524,8 +551,8 @@ def test_a_restart_by_the_page_is_no_failure(browser, portal, root_dir, address)
         browser.run("document.getElementById('tab-faults').click()")
         browser.run("document.getElementById('token').value = 'a-token'")
         browser.run("document.querySelector('form[aria-label=restart] input').value = '0.5'")
-        browser.run("document.querySelector('form[aria-label=restart] button').click()")
-        browser.until("document.getElementById('fault-result').textContent === 'restart: has begun'")
+        press_fault(browser, "restart")
+        browser.until(f"{result_of('restart')} === 'restart: has begun'")
         browser.until("document.getElementById('connection').textContent.includes('not reached')")
         browser.until("document.getElementById('connection').textContent === 'live'")
 

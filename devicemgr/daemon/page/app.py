@@ -248,15 +248,21 @@ def describe_live(faults: Faults | None) -> dict[str, Any]:
 
 
 def describe_faults() -> list[dict[str, Any]]:
-    """For each fault that can be injected, its name, what it does, and the fields that it takes."""
+    """For each fault that can be injected, its name, what it does, and the fields that it takes; of these, those that
+    it cannot do without."""
     return [
         {
             "name": name,
             "help": inspect.cleandoc(method.__doc__ or "").partition("\n")[0],
-            "fields": [field for field in inspect.signature(method).parameters if field != "self"],
+            "fields": [*(fields := _fields(method))],
+            "required": [field for field, parameter in fields.items() if parameter.default is parameter.empty],
         }
         for name, method in FAULTS.items()
     ]
+
+
+def _fields(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {name: one for name, one in inspect.signature(method).parameters.items() if name != "self"}
 
 
 async def _restart(faults: Faults, fault: Fault) -> None:

@@ -21,12 +21,17 @@ const INPUTS = {
 function formOf(fault, calls) {
   const form = make("form", { class: "fault", "aria-label": fault.name });
   const inputs = fault.fields.map((field) => [field, INPUTS[field](calls)]);
+  const result = make("output"); // beside the button, where somebody looks
   form.append(make("p", { text: fault.help }));
-  for (const [field, input] of inputs) form.append(make("label", { text: `${field} ` }, input));
-  form.append(make("button", { text: fault.name }));
+  for (const [field, input] of inputs) {
+    input.required = fault.required.includes(field);
+    form.append(make("label", { text: `${field} ` }, input));
+  }
+  form.append(make("button", { text: fault.name }), result);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    byId("fault-result").textContent = `${fault.name}: ${await inject({ name: fault.name, ...fieldsOf(inputs) })}`;
+    for (const other of byId("fault-forms").querySelectorAll("output")) other.textContent = "";
+    result.textContent = `${fault.name}: ${await inject({ name: fault.name, ...fieldsOf(inputs) })}`;
   });
   return form;
 }
