@@ -237,13 +237,15 @@ FAULTS: Mapping[str, Callable[..., Any]] = {
 
 
 def _arguments(method: Callable[..., Any], fault: Fault) -> dict[str, Any]:
-    """The fault's fields that the method takes. An empty field is left out if the method has a default for it."""
+    """The fault's fields that the method takes. An empty field is left out if the method has a default for it. Raises
+    BadInput if it has none, and the field is a text: no name is empty."""
     wanted = inspect.signature(method).parameters
-    return {
-        name: value
-        for name, value in asdict(fault).items()
-        if name in wanted and (value or wanted[name].default is inspect.Parameter.empty)
-    }
+    given = {name: value for name, value in asdict(fault).items() if name in wanted}
+    needed = [name for name in given if wanted[name].default is inspect.Parameter.empty]
+    for name in needed:
+        if given[name] == "":
+            raise BadInput("is missing", file=fault.name, field=name)
+    return {name: value for name, value in given.items() if value or name in needed}
 
 
 def _flip_byte(file: int) -> None:

@@ -295,6 +295,12 @@ async def test_a_fault_by_its_name_is_the_same_as_by_its_method(manager, plugin)
     assert "on fire" in (await manager.admit(pod("two"))).message, "without a resource it is of all"
 
 
+@pytest.mark.parametrize("name", ["drop-connection", "stop-reading", "resume-reading"])
+async def test_without_the_resource_that_it_needs_a_fault_is_refused(manager, name):
+    with pytest.raises(BadInput, match=f"{name}: resource: is missing"):
+        await manager.faults.inject(Fault(name=name))
+
+
 async def test_there_is_no_other_fault(manager):
     for name in ("inject", "_record", "nothing"):
         with pytest.raises(BadInput, match="no such fault"):
