@@ -76,7 +76,8 @@ LAYERS: dict[str, tuple[set[str], str]] = {
     "daemon": (
         VALUES
         | CONCURRENCY
-        | {"core", "rpc", "peer_limits", "version", "kubernetes_versions", "input/manifest", "node_resources", "rules"},
+        | {"core", "rpc", "peer_limits", "version", "kubernetes_versions", "input/manifest", "node_resources", "rules"}
+        | {"printable"},
         "decides with core and speaks with rpc; an embedder may admit a manifest and state resources; "
         "the page quotes the book",
     ),

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from ...errors import DirectoryUnusable
 from ...events import Event, EventsNotWritten, Severity, as_json
 from ...events.timestamp import timestamp
+from ...printable import printable
 from ..event_log import RecordedEvent, Sink
 from .lines import CountedLines, Lines, open_lines
 
@@ -130,4 +131,4 @@ def _short(value: Any) -> str:
         shown = ",".join(_short(item) for item in value[:8])
         return f"[{shown},…{len(value)} in all]" if len(value) > 8 else f"[{shown}]"
     text = str(value)
-    return text if text and text.isprintable() and not _SYNTAX & set(text) else json.dumps(text)
+    return text if text and printable(text) == text and not _SYNTAX & set(text) else json.dumps(text)

@@ -48,6 +48,15 @@ def test_the_log_has_what_is_severe_enough(min_severity, shown):
     assert [line.split()[1] for line in stream.getvalue().splitlines()] == shown
 
 
+def test_a_name_that_covers_other_lines_is_quoted():
+    stream = io.StringIO()
+    requested = RegistrationRequested(version="v1beta1", endpoint="Z" + "\u0301" * 4, resource="\u0301")
+    with open_log(stream, "text", Severity.DEBUG) as log:
+        log(RecordedEvent(1, 0.0, requested))
+    assert stream.getvalue().isascii()
+    assert '"\\u0301"' in stream.getvalue()
+
+
 @pytest.mark.parametrize("left", ['{"event": "Manager', '{"event": "ManagerStopping"}'])
 def test_after_half_a_line_the_next_event_has_a_line_of_its_own(tmp_path, left):
     """What a manager that was killed has written last costs no event of the next one."""

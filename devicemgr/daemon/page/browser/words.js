@@ -1,10 +1,13 @@
 // What others have chosen (ids, names, messages), as text that can be read.
 
-const UNSEEN = /(?! )[\p{C}\p{Z}]/gu;
+// What nobody sees, and combining marks that have no letter to be on, or are more than three on one: these would be drawn on
+// what others have written. The same as printable.py.
+const UNSEEN = /(?! )[\p{C}\p{Z}]|(?<=(?:^|[\0-/:-@[-`{-\x7f])\p{M}*|\p{M}{3})\p{M}/gu;
 const HALF_AT_END = /[\ud800-\udbff]$/;   // of a character that takes two places, such as an emoji
 const HALF_AT_BEGIN = /^[\udc00-\udfff]/;
 
-/** The text in one line: whole unless it is long, and without what nobody sees, or what turns the line around. */
+/** The text in one line: whole unless it is long, and without what nobody sees, what turns the line around, or what covers
+ *  other lines. */
 export function readable(text, longest = 80) {
   return (text.length > longest ? shortened(text, longest / 2) : text).replace(UNSEEN, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
 }
