@@ -922,6 +922,22 @@ def test_every_text_stands_out(browser, play, scheme):
         assert browser.run(FAINT) == []
 
 
+def test_without_colours_one_sees_what_is_selected(browser, manager, plugin):
+    """Forced colours have no backgrounds, and what is transparent is drawn."""
+    plugin(GPU, gpus(1))
+    browser.open(url_of(manager), media={"forced-colors": "active"})
+    browser.until("document.querySelectorAll('#event-rows tr').length > 2")
+    style = "getComputedStyle(document.querySelector('{}')).{}"
+    ground = browser.run(style.format("body", "backgroundColor"))
+    assert browser.run(style.format("#tab-talk", "borderBottomColor")) == ground
+    assert browser.run(style.format("#tab-events", "borderBottomColor")) != ground
+    chosen = ("[data-line][aria-selected=true]", "[data-line][aria-selected=false]")
+    assert [browser.run(style.format(f"#event-rows {row}", "outlineStyle")) for row in chosen] == ["solid", "none"]
+    open_view(browser, "talk")
+    arrow = "getComputedStyle(document.querySelector('#talk .said.right'), '::after')"
+    assert browser.run(f"{arrow}.borderTopColor") == "rgba(0, 0, 0, 0)", "an arrowhead, and no box"
+
+
 @pytest.mark.parametrize("width", [320, 1280])
 def test_nothing_is_wider_than_the_window(browser, manager, plugin, width):
     """On a small telephone, or on a screen at four times the size; the conversation scrolls by itself."""
