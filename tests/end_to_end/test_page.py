@@ -779,12 +779,15 @@ def test_where_a_trace_begins_later_the_page_says_what_is_not_known(browser, pla
     assert browser.run(f"{counts}.textContent") == (
         "devices not known: the trace does not have the event that lists them; allocated at least 1; plug-in not known"
     )
+    titles = "[...document.querySelectorAll('.group h4')].map((one) => one.textContent).join()"
+    assert browser.run(titles) == "NUMA node not known: 1 device"
     assert browser.run(f"getComputedStyle({counts}).color === getComputedStyle(document.querySelector('h4')).color")
     move(browser, 1.0)
     browser.until(cell_is("gpu-1", "f"))
     assert browser.run(f"{counts}.textContent") == (
         "capacity 2, allocatable 2, allocated at least 1, available at most 1; plug-in: serving"
     )
+    assert browser.run(titles) == "without NUMA node: 2 devices"
 
 
 def test_a_line_that_is_chosen_stays_so_while_the_slider_moves(browser, play):

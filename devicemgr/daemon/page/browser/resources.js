@@ -25,7 +25,7 @@ export function drawResources(changed) {
   const podsChanged = podsHaveChanged(changed);
   for (const [name, resource] of resources) {
     if (resource.isNew || changed.has(`resource ${name}`)) resource.drawCounts();
-    if (resource.isNew || changed.has(`devices ${name}`)) resource.placeCells();
+    if (resource.isNew || changed.has(`devices ${name}`) || resource.isKnown !== knowsDevices(name)) resource.placeCells();
     else if (podsChanged || changed.has(`states ${name}`) || changed.has(`held ${name}`)) resource.drawCells();
     resource.isNew = false;
   }
@@ -58,6 +58,8 @@ function countsOf(it) {
   return `capacity ${it.capacity}, allocatable ${it.allocatable}, allocated ${least}${it.allocated}, available ${most}${it.available}`;
 }
 
+const knowsDevices = (name) => parts.get(`resource ${name}`)?.knows_devices ?? true;
+
 function pluginOf({ endpoint, socket }) {
   if (endpoint === "node") return "the node has it without a plug-in";
   if (endpoint === "unknown") return "plug-in not known";
@@ -70,6 +72,7 @@ class Resource {
     this.name = name;
     this.title = readable(name, 320); // the longest valid one is whole
     this.isNew = true;     // nothing is drawn yet
+    this.isKnown = true;   // which devices there are
     this.cells = [];       // in the order of the states; null where a group is a bar
     this.bars = [];
     this.unfolded = false; // does somebody want to see each of very many?
@@ -92,6 +95,7 @@ class Resource {
   /** Who is at a device stays there, or at its place when it has gone. */
   placeCells() {
     const groups = parts.get(`devices ${this.name}`) ?? [];
+    this.isKnown = knowsDevices(this.name);
     const before = this.cells;
     const at = before.indexOf(document.activeElement);
     const wasShown = shownAmong(before);
@@ -118,7 +122,8 @@ class Resource {
   }
 
   placeGroup(nodes, ids) {
-    const where = nodes ? `NUMA node${nodes.length > 1 ? "s" : ""} ${nodes.join(", ")}` : "without NUMA node";
+    const without = this.isKnown ? "without NUMA node" : "NUMA node not known";
+    const where = nodes ? `NUMA node${nodes.length > 1 ? "s" : ""} ${nodes.join(", ")}` : without;
     const title = make("h4", { text: `${where}: ${ids.length} device${ids.length === 1 ? "" : "s"}` });
     const tooMany = ids.length > TOO_MANY || cellsDrawn + ids.length > MOST_CELLS;
     const devices = tooMany && !this.unfolded ? this.newBar(where, ids) : [this.newCells(where, ids)];
