@@ -84,7 +84,7 @@ def _show_recorded(file: Path, at: float | None, render: Callable[[dict[str, Any
     if recorded.missing:
         click.echo(
             f"The trace does not have {counted(recorded.missing, 'event')} before this moment. "
-            "What only they told is not in the tree.",
+            "What only they record is not in the tree.",
             err=True,
         )
     if (ended_after := recorded.ended_after) is not None:

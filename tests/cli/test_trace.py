@@ -331,5 +331,5 @@ def test_the_tree_of_a_trace_that_begins_later_says_so(run, tmp_path):
         "run\n└─ readers\n   └─ v.com/gpu #2 · stopped · waits for the end of the grace period, 0.0 s\n"
     )
     assert done.stderr == (
-        "The trace does not have 11 events before this moment. What only they told is not in the tree.\n"
+        "The trace does not have 11 events before this moment. What only they record is not in the tree.\n"
     )

@@ -29,5 +29,5 @@ class MissingEvents:
         return is_another
 
     def forget(self) -> None:
-        """What they told of is over, or was told again."""
+        """A manager has begun: what is so from now on does not depend on them."""
         self.number = 0

@@ -34,8 +34,8 @@ class ResourceOverview:
     """``socket`` is that of the plug-in that serves, or did last. ``held`` has the devices by container, also of pods
     whose admission is not complete.
 
-    A trace may begin in the middle. While it has not told which devices there are, ``knows_devices`` is False, and of
-    the counts only ``allocated`` says something; ``endpoint`` is "unknown" if nothing told of the plug-in. While
+    A trace may begin in the middle. Until one of its events lists the devices, ``knows_devices`` is False, and of the
+    counts only ``allocated`` says something; ``endpoint`` is "unknown" if no event names the plug-in. While
     ``knows_holders`` is False, devices may be held that look free.
     """
 

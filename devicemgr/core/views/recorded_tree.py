@@ -28,8 +28,8 @@ _WAITS = {
 
 @dataclass(slots=True)
 class _Endpoint:
-    """Whose registration is missing has no ``socket``, and no ``state`` until an event says whether it serves or stands
-    by."""
+    """If its registration is missing, ``socket`` is empty, and ``state`` is None until an event says whether it serves
+    or stands by."""
 
     socket: str
     state: State | None
@@ -129,7 +129,7 @@ class TreeMoment:
 
     @property
     def missing(self) -> int:
-        """How many events are missing that told of what is so now."""
+        """How many events are missing on which the tree depends."""
         return self._missing.number
 
     @property
@@ -237,7 +237,7 @@ class RecordedTree:
 
     @property
     def missing(self) -> int:
-        """How many events are missing that told of what is so at the moment."""
+        """How many events are missing on which the tree depends."""
         return self._moment.missing
 
     @property

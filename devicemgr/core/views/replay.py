@@ -5,7 +5,7 @@ so every view of the state can be had of any moment. What a trace does not have 
 plug-ins answered, and, in a trace of an older version, who held what before it began.
 
 A trace may also begin in the middle, or have gaps. Then a resource may be held of which nothing else is known, and the
-overview says so. What later events tell is taken from them: a list that came into force is that of the plug-in that
+overview says so. What later events show is taken from them: a list that came into force is that of the plug-in that
 serves, whether or not its registration is in the trace.
 """
 
@@ -57,14 +57,14 @@ class Replay:
         """Without lists, the latest one of each resource as its changes give it: which devices are healthy."""
         self._missing = MissingEvents()
         self._listed: set[ResourceName] = set()
-        """The resources whose devices were told."""
+        """The resources whose devices are known, by a list."""
         self._heard: dict[ResourceName, tuple[int, DeviceList]] = {}
         """Where the registration is missing: the latest list of each resource, and from which generation it is. It may
         be that of a plug-in that stands by, until it is known to be in force."""
 
     @property
     def missing(self) -> int:
-        """How many events are missing that told of what is so now."""
+        """How many events are missing on which the state depends."""
         return self._missing.number
 
     def overview(self) -> Steps[Overview]:
@@ -130,8 +130,8 @@ class Replay:
         self.store.connect(Endpoint(resource=resource, generation=generation, socket=endpoint))
 
     def _adopt(self, resource: str, generation: int, endpoint: str = "") -> None:
-        """The plug-in of this generation serves, as an event tells of which that of its registration may be missing.
-        What another one has listed does not count then."""
+        """An event shows that the plug-in of this generation serves. Where its registration is missing, that counts as
+        one, and what another plug-in has listed does not count any more."""
         known = self.store.endpoint(resource)
         if self.missing and (known is None or known.generation != generation):
             self._forget(resource)
@@ -152,7 +152,7 @@ class Replay:
         self.store.stop_endpoint(resource, generation, reason="", now=0.0)
 
     def _ended(self, *, resource: str, generation: int, **_: Any) -> None:
-        """It stood by, or another one takes over, of which the next event tells."""
+        """It stood by, or another one takes over, which the next event names."""
         known = self.store.endpoint(resource)
         is_last = known is not None and known.generation == generation and not self.store.counts(resource).standbys
         if self.missing and is_last:

@@ -51,7 +51,7 @@ function placeResources() {
 
 byId("filter-resources").addEventListener("input", () => toDraw("resources"));
 
-/** A trace in which events are missing does not tell all that is held, and may not have told which devices there are. */
+/** A trace in which events are missing may lack some that is held, and the list of the devices. */
 function countsOf(it) {
   if (!it.knows_devices) return `devices not known: the trace does not have the event that lists them; allocated at least ${it.allocated}`;
   const [least, most] = it.knows_holders ? ["", ""] : ["at least ", "at most "];

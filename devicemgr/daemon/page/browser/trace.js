@@ -91,7 +91,7 @@ async function answerTo(question) {
 }
 
 const missingInWords = (number) => `The trace does not have ${number === 1 ? "one event" : `${number} events`} before this moment. `
-  + "What only they told is not shown: plug-ins, pods, and what these hold, so a device that looks free may be held.";
+  + "What only they record is not shown: plug-ins, pods, and what these hold, so a device that looks free may be held.";
 
 /** The slider stays where somebody has put it: that is a moment, too, if nothing happened then. */
 function show(answer, isPlaced) {
