@@ -109,7 +109,8 @@ class Allocator(HintProvider):
             elif not self._store.is_published(resource):
                 raise AllocationRefused(
                     f"resource {resource} is not known to this node: no device plug-in has reported devices of it "
-                    f"(if it is provided without one, start the manager with --node-resource {resource}=COUNT)",
+                    f"(if the node has it without one, declare it: --node-resource {resource}=COUNT or, in a cluster, "
+                    "in the status of the Node)",
                     rule="LIM-31",
                 )
         return requests

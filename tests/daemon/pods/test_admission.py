@@ -75,8 +75,8 @@ async def test_lim_31_an_unknown_resource_is_refused(manager, plugins):
     refused = await manager.admit(pod(**{"vendor.com/none": 1}))
     assert refused.message == (
         PREFIX + "resource vendor.com/none is not known to this node: no device plug-in has reported devices of it "
-        "(if it is provided without one, start the manager with --node-resource vendor.com/none=COUNT), "
-        "which is unexpected"
+        "(if the node has it without one, declare it: --node-resource vendor.com/none=COUNT or, in a cluster, in the "
+        "status of the Node), which is unexpected"
     )
 
 
