@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from ...core.conversation.elapsed import with_duration
 from ...core.conversation.fields import count, number
 from ...core.conversation.items import Call, Item, Message, Note
 from ...core.conversation.stream import Conversation
@@ -57,5 +58,5 @@ def _plain(item: Item) -> dict[str, Any]:
             return {"text": text, **common}
         case Message() | Call():
             names = {side: [line.name, line.resource] for side, line in (("from", item.source), ("to", item.target))}
-            answer = {"answer": item.answer, "seconds": item.seconds} if isinstance(item, Call) else {}
+            answer = {"answer": with_duration(item.answer, item.seconds)} if isinstance(item, Call) else {}
             return {"text": item.text, **names, **answer, "reply": getattr(item, "is_reply", False), **common}

@@ -106,9 +106,6 @@ const newNote = (one) => make("div", { class: one.failed ? "note failed" : "note
 function newArrow(one) {
   const kind = ["said", one.reply && "reply", one.failed && "failed"].filter(Boolean).join(" ");
   const arrow = make("div", { class: kind }, make("span", { text: `${nameOf(one.from)} to ${nameOf(one.to)}: ` }), one.text);
-  if (one.answer !== undefined) {
-    const took = one.seconds === null ? "" : ` (${(1000 * one.seconds).toFixed(1)} ms)`;
-    arrow.append(make("small", { text: `${one.answer}${took}` }));
-  }
+  if (one.answer !== undefined) arrow.append(make("small", { text: one.answer }));
   return arrow;
 }
