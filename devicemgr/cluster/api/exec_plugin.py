@@ -101,17 +101,18 @@ class ExecPlugin:
         """Keeps what there is if it fails: those credentials may be good for longer than they say."""
         if trio.current_time() < self._ran_at + PAUSE:
             return
-        self._ran_at = trio.current_time()
         try:
             credential = _status_of(await _output_of(self._program), self._program)
             self._identity, lifetime = _identity_of(credential, datetime.now(UTC), self._impersonation)
         except (ValueError, BadInput) as failure:
+            self._ran_at = trio.current_time()
             found = failure if isinstance(failure, BadInput) else self._program.bad(str(failure))
             self._failure = f"no credentials for the API server: {found}"
             if self._identity is None:
                 raise CredentialsUnavailable(self._failure) from None
-            return
-        self._expires = trio.current_time() + lifetime
+        else:  # not one that was cancelled: whoever is next has to run it
+            self._ran_at = trio.current_time()
+            self._expires = self._ran_at + lifetime
 
 
 def exec_plugin(entry: Entry, cluster: Entry, *, impersonation: Headers) -> ExecPlugin:

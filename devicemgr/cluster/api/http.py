@@ -272,8 +272,8 @@ class _Pool:
             context = tls_context(connection, certificate)
         except ssl.SSLError as error:
             raise CredentialsUnavailable(f"the client certificate cannot be used: {error.reason}") from None
-        except OSError as error:
-            raise CredentialsUnavailable(f"the client certificate cannot be read: {error.strerror}") from error
+        except OSError as error:  # too many open files, say, which passes
+            raise ApiUnreachable(f"the client certificate cannot be read: {error.strerror}") from error
         self.certificate = certificate
         self.connections = httpcore2.AsyncConnectionPool(
             ssl_context=context,

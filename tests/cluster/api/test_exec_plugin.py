@@ -252,6 +252,17 @@ async def test_one_that_does_not_end(plugin, connect, monkeypatch):
         await token_of(connection)
 
 
+async def test_one_that_nobody_waits_for_any_more_is_run_for_the_next(plugin, connect, monkeypatch):
+    """The first has had no answer, which is none for the others."""
+    monkeypatch.setattr(exec_plugin, "PAUSE", 3600.0)
+    connection = connect()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await token_of(connection)
+    assert scope.cancelled_caught
+    assert await token_of(connection) == "first"
+
+
 @pytest.mark.parametrize("to", ["", ">&2"])
 async def test_one_that_prints_without_end(to, plugin, connect):
     connection = connect(command="sh", args=["-c", f"exec yes {to}"])
