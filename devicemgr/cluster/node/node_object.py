@@ -70,6 +70,8 @@ class NodeObject:
         self._next_report = 0.0
         self._as_answered: str | None = None
         """The version of the Node in which the API server has taken all, and shows something else."""
+        self._is_unsure = False
+        """Whether the Node was created is not known: no answer has come."""
         self.changed = ConditionVariable()
 
     @property
@@ -126,9 +128,11 @@ class NodeObject:
         """
         existed, backoff = False, Backoff()
         while self._found is None:
+            self._is_unsure = True
             try:
                 self._found = await self._api.create(NODES, self.as_new())
             except ApiError as error:
+                self._is_unsure = False
                 if error.code != CONFLICT:
                     raise
                 existed = True
@@ -137,6 +141,7 @@ class NodeObject:
                 else:
                     backoff = backoff.failed()
                     await trio.sleep(backoff.delay(random.random()))
+        self._is_unsure = False
         self._published, self._next_report = None, 0.0
         self._manager.log.record([NodeRegistered(node=self.name, uid=uid_of(self._found), existed=existed)])
         self.changed.notify()
@@ -193,16 +198,18 @@ class NodeObject:
             self.changed.notify()
 
     async def stop(self) -> None:
-        """Say that the node is not ready any more. Raises ApiError and ApiUnreachable."""
-        await self._patch(stopped_patch(await self._found_at_the_end(), time=self._clock()))
+        """Say that the node is not ready any more, if it was. Raises ApiError and ApiUnreachable."""
+        if found := await self._found_at_the_end():
+            await self._patch(stopped_patch(found, time=self._clock()))
 
     async def delete(self) -> None:
-        """Delete the Node, unless it is another one by now. Raises ApiError and ApiUnreachable."""
-        await self._api.delete(node_path(self.name), uid=uid_of(await self._found_at_the_end()))
+        """Delete the Node, unless it is not the one that was registered. Raises ApiError and ApiUnreachable."""
+        if found := await self._found_at_the_end():
+            await self._api.delete(node_path(self.name), uid=uid_of(found))
 
-    async def _found_at_the_end(self) -> Object:
-        """It may have been registered without us hearing of it."""
-        return self._found or await self._api.get(node_path(self.name))
+    async def _found_at_the_end(self) -> Object | None:
+        """It may have been created without us hearing of it."""
+        return await self._api.get(node_path(self.name)) if self._is_unsure else self._found
 
     def _is_due(self) -> bool:
         if self._found is None:

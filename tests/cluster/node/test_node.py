@@ -439,6 +439,19 @@ async def test_a_node_that_is_refused_leaves_the_name_free(kube, join):
     assert await kube.get_or_none(lease_path(kube)) is None
 
 
+@pytest.mark.parametrize("delete_on_exit", [False, True])
+async def test_a_node_that_it_may_not_take_over_is_left_alone(kube, join, delete_on_exit):
+    ready = {"type": "Ready", "status": "True", "reason": "Theirs", "message": "a node of somebody else"}
+    await kube.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": kube.node}})
+    await kube.api.patch(f"{kube.node_path}/status", {"status": {"conditions": [ready]}})
+    before = await kube.api.get(kube.node_path)
+    with pytest.raises(ApiError, match="403 Forbidden"):
+        async with join(labels={"node-restriction.kubernetes.io/x": "y"}, delete_on_exit=delete_on_exit):
+            pass
+    assert await kube.api.get(kube.node_path) == before
+    assert await kube.get_or_none(lease_path(kube)) is None
+
+
 async def test_every_task_in_the_tree_of_its_manager_has_a_name_of_ours(kube, join, task_names):
     async with join(devices=1) as joined:
         await kube.until_allocatable(1)
