@@ -3,7 +3,7 @@
 After a restart, those that run come first, then the others in the order of their creation. Where that order decides who
 gets something, they are admitted one after the other: those that ask for the same devices, and all from the first one
 on that does not fit beside those before it. Later ones come as the scheduler sends them, and do not wait for each
-other; but for the places of pods of which the API server has said before that they have ended.
+other; but they do for what a pod still has of which the API server has said before that it has ended.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Pods:
         """What is not in it is not there any more, whatever was missed meanwhile."""
         for uid in self._workers.keys() - objects.keys():
             self._gone(uid)
-        pods = sorted(objects.values(), key=order_of_admission)
+        # Those that have ended come first: who comes after them may have to wait until they have left.
+        pods = sorted(objects.values(), key=lambda pod: (not has_ended(pod), *order_of_admission(pod)))
         if self._has_synced:
             for pod in pods:
                 self._see(pod, nursery)
@@ -131,12 +132,20 @@ class Pods:
             if has_ended(pod):
                 self._leaving.add(worker)
         elif not is_mirror(pod) and (is_deleted(pod) or not has_ended(pod) or still_runs(pod)):
-            self._leaving = {one for one in self._leaving if not one.has_left.is_set()}
-            turns = [*turns, *(one.has_left for one in self._leaving)]
-            worker = self._workers[uid] = self._make_worker(pod, turns)
+            worker = self._workers[uid] = self._make_worker(pod, [*turns, *self._ends_before(pod)])
+            if has_ended(pod):
+                self._leaving.add(worker)
             nursery.start_soon(self._run, uid, worker)
             return worker
         return None
+
+    def _ends_before(self, pod: Object) -> Collection[trio.Event]:
+        """Pods that are leaving, and may have what this one needs: they may take their time."""
+        self._leaving = {one for one in self._leaving if not one.has_left.is_set()}
+        if has_ended(pod) or is_deleted(pod) or not self._leaving:
+            return []
+        has_place, names = self._admission.reserve(pod), device_names(pod)
+        return [one.has_left for one in self._leaving if not has_place or names & device_names(one.pod)]
 
     async def _run(self, uid: str, worker: PodWorker) -> None:
         await worker.run()

@@ -412,17 +412,32 @@ async def test_a_pod_whose_end_somebody_else_declares(kube, join):
         assert joined.available() == 0
 
 
-async def test_a_pod_whose_end_somebody_else_has_declared_while_no_agent_was_here(kube, join):
+async def test_who_needs_nothing_of_a_pod_that_takes_its_time_to_end_does_not_wait_for_it(kube, join):
     async with join(devices=1):
-        await kube.create_pod("one", gpus=1)
+        slow = {"devicemgr.dev/terminate-after": "1h"}
+        await kube.create_pod("one", gpus=1, annotations=slow, terminationGracePeriodSeconds=3600)
+        await kube.until_phase("one", "Running")
+        await kube.api.patch(f"{kube.pods}/one/status", {"status": EVICTED})
+        await kube.create_pod("two")
+        await kube.until_phase("two", "Running")
+        assert "running" in (await kube.api.get(f"{kube.pods}/one"))["status"]["containerStatuses"][0]["state"]
+        await kube.api.delete(f"{kube.pods}/one", grace=0)
+
+
+async def test_a_pod_whose_end_somebody_else_has_declared_while_no_agent_was_here(kube, join):
+    """The scheduler has given its device to another one."""
+    async with join(devices=1):
+        await kube.create_pod("one", gpus=1, annotations={"devicemgr.dev/terminate-after": "1s"})
         await kube.until_phase("one", "Running")
     await kube.api.patch(f"{kube.pods}/one/status", {"status": EVICTED})
+    await kube.create_pod("two", gpus=1)
     async with join(devices=1) as joined:
         one = await kube.until(
             f"{kube.pods}/one", lambda pod: "terminated" in pod["status"]["containerStatuses"][0]["state"]
         )
         ended_as_told(one)
-        assert joined.available() == 1
+        await kube.until_phase("two", "Running")
+        assert not joined.seen("PodRefused")
 
 
 async def test_containers_have_the_grace_period_to_end(kube, join):
