@@ -13,4 +13,9 @@ def folded(line: str, columns: int | None, *, indent: int = 0) -> list[str]:
     where there is no terminal (None): in a file or a pipe, one line is one thing, for grep."""
     if columns is None or len(line) <= columns or columns < indent + _NARROWEST:
         return [line]
-    return textwrap.wrap(line, columns, subsequent_indent=" " * indent, break_on_hyphens=False)
+    words = line.lstrip(" ")
+    blanks = line[: len(line) - len(words)]
+    # Blanks that are part of the text are dropped where the first word does not fit beside them.
+    return textwrap.wrap(
+        words, columns, initial_indent=blanks, subsequent_indent=" " * indent, break_on_hyphens=False
+    ) or [line]
