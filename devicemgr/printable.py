@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from unicodedata import category
 
-MOST_MARKS = 3
-"""Combining marks on one character. No writing needs more, and very many cover the lines above and below."""
+MOST_MARKS = 5
+"""Marks above and below one character. Hebrew and Tibetan have up to four, and very many cover the lines around."""
 
 
 def printable(text: str) -> str:
@@ -23,7 +23,7 @@ def _has_marks(text: str) -> bool:
 
 
 def _is_mark(one: str) -> bool:
-    return category(one)[0] == "M"
+    return category(one) in ("Mn", "Me")  # those that take no place of their own
 
 
 def _safe_characters(text: str) -> Iterator[str]:

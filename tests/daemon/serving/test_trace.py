@@ -50,7 +50,7 @@ def test_the_log_has_what_is_severe_enough(min_severity, shown):
 
 def test_a_name_that_covers_other_lines_is_quoted():
     stream = io.StringIO()
-    requested = RegistrationRequested(version="v1beta1", endpoint="Z" + "\u0301" * 4, resource="\u0301")
+    requested = RegistrationRequested(version="v1beta1", endpoint="Z" + "\u0301" * 9, resource="\u0301")
     with open_log(stream, "text", Severity.DEBUG) as log:
         log(RecordedEvent(1, 0.0, requested))
     assert stream.getvalue().isascii()

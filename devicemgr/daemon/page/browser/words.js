@@ -1,8 +1,8 @@
 // What others have chosen (ids, names, messages), as text that can be read.
 
-// What nobody sees, and combining marks that have no letter to be on, or are more than three on one: these would be drawn on
+// What nobody sees, and combining marks that have no letter to be on, or are more than five on one: these would be drawn on
 // what others have written. The same as printable.py.
-const UNSEEN = /(?! )[\p{C}\p{Z}]|(?<=(?:^|[\0-/:-@[-`{-\x7f])\p{M}*|\p{M}{3})\p{M}/gu;
+const UNSEEN = /(?! )[\p{C}\p{Z}]|(?<=(?:^|[\0-/:-@[-`{-\x7f])[\p{Mn}\p{Me}]*|[\p{Mn}\p{Me}]{5})[\p{Mn}\p{Me}]/gu;
 const HALF_AT_END = /[\ud800-\udbff]$/;   // of a character that takes two places, such as an emoji
 const HALF_AT_BEGIN = /^[\udc00-\udfff]/;
 
