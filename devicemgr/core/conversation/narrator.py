@@ -18,6 +18,8 @@ V = TypeVar("V")
 
 _MOST_REMEMBERED = 10_000
 """Pods, and registrations of plug-ins: more than a node has at one time. A stream may go on for months."""
+_MOST_RESOURCES = 100
+"""Of one pod, or in one note."""
 _LONGEST_NAME = 60
 """Characters of a name at a lifeline. Of a longer one the ends are shown."""
 
@@ -71,7 +73,7 @@ class Narrator:
 
     def _note(self, event: Event, words: str, about: Iterable[str] = ()) -> Note:
         """About those resources, if there are any; otherwise about what the event is about."""
-        some = frozenset(clean(name, _LONGEST_NAME) for name in islice(about, 100))
+        some = frozenset(clean(name, _LONGEST_NAME) for name in islice(about, _MOST_RESOURCES))
         return Note(
             time=number(event, "time"),
             text=words,
@@ -212,7 +214,7 @@ class Narrator:
 
     def _admission(self, event: Event) -> Iterator[Item]:
         limits = mapping(event, "limits")
-        about = frozenset(clean(name, _LONGEST_NAME) for name in islice(limits, 100))
+        about = frozenset(clean(name, _LONGEST_NAME) for name in islice(limits, _MOST_RESOURCES))
         _remember(self._pods, text(event, "uid"), (_pod(event), about))
         wanted = listed(f"{name}: {value}" for name, value in limits.items()) or "no devices"
         yield self._message(event, CALLER, MANAGER, f"admit pod {_pod(event)} ({wanted})")
@@ -220,7 +222,8 @@ class Narrator:
     def _held_before(self, event: Event) -> Iterator[Item]:
         """Of the pod's name the next events tell."""
         name, about = self._known(text(event, "pod_uid"))
-        _remember(self._pods, text(event, "pod_uid"), (name, about | self._about(event)))
+        if len(about) < _MOST_RESOURCES:
+            _remember(self._pods, text(event, "pod_uid"), (name, about | self._about(event)))
         return iter(())
 
     def _restored(self, event: Event) -> Iterator[Item]:

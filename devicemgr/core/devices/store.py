@@ -186,11 +186,8 @@ class DeviceStore(PodDevices):
     def sweep(self, *, now: float, only: ResourceName | None = None) -> list[Event]:
         """Remove the resources whose grace period is over (CAP-3), or only this one. Their assignments stay: pods keep
         their record."""
-        expired = sorted(
-            name
-            for name, state in self._resources.items()
-            if only in (None, name) and state.primary.is_expired(now=now, grace=self.grace)
-        )
+        names = self._resources if only is None else {only} & self._resources.keys()
+        expired = sorted(name for name in names if self._resources[name].primary.is_expired(now=now, grace=self.grace))
         for name in expired:
             self._resources.pop(name).primary.advance(Trigger.GRACE_PERIOD_OVER)
             self._removed[name] = None
