@@ -12,7 +12,7 @@ from devicemgr.folding import folded
     [
         ("a line that fits", ["a line that fits"]),
         ("    12.000 s gpu.sock to manager", ["    12.000 s gpu.sock to", "        manager"]),
-        ("        PreStartContainer(MIG-GPU-1/11/0)", ["        PreStartContainer(MI", "        G-GPU-1/11/0)"]),
+        ("        PreStartContainer(MIG-1/0)", ["        PreStartContainer(MI", "        G-1/0)"]),
         (" " * 60, [" " * 60]),
     ],
 )
