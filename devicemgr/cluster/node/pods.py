@@ -140,9 +140,9 @@ class Pods:
         return None
 
     def _ends_before(self, pod: Object) -> Collection[trio.Event]:
-        """Pods that are leaving, and may have what this one needs: they may take their time."""
+        """Pods that are leaving, and may have what this one needs: they may take their time. One that runs has it."""
         self._leaving = {one for one in self._leaving if not one.has_left.is_set()}
-        if has_ended(pod) or is_deleted(pod) or not self._leaving:
+        if was_started(pod) or has_ended(pod) or is_deleted(pod) or not self._leaving:
             return []
         has_place, names = self._admission.reserve(pod), device_names(pod)
         return [one.has_left for one in self._leaving if not has_place or names & device_names(one.pod)]

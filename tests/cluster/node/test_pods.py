@@ -424,6 +424,21 @@ async def test_who_needs_nothing_of_a_pod_that_takes_its_time_to_end_does_not_wa
         await kube.api.delete(f"{kube.pods}/one", grace=0)
 
 
+async def test_nor_does_a_pod_that_runs_when_the_agent_starts_again(kube, join):
+    async with join(devices=2):
+        slow = {"devicemgr.dev/terminate-after": "1h"}
+        await kube.create_pod("one", gpus=1, annotations=slow, terminationGracePeriodSeconds=3600)
+        await kube.create_pod("two", gpus=1)
+        await kube.until_phase("one", "Running")
+        await kube.until_phase("two", "Running")
+    await kube.api.patch(f"{kube.pods}/one/status", {"status": EVICTED})
+    async with join(devices=2) as joined:
+        with trio.fail_after(PATIENCE):
+            await joined.manager.log.wait_until(lambda: bool(joined.seen("PodAdmitted")))
+        assert joined.available() == 0
+        await kube.api.delete(f"{kube.pods}/one", grace=0)
+
+
 async def test_a_pod_whose_end_somebody_else_has_declared_while_no_agent_was_here(kube, join):
     """The scheduler has given its device to another one."""
     async with join(devices=1):
