@@ -271,7 +271,10 @@ class _Pool:
         try:
             context = tls_context(connection, certificate)
         except ssl.SSLError as error:
-            raise CredentialsUnavailable(f"the client certificate cannot be used: {error.reason}") from None
+            why = error.reason or error
+            if certificate is None:
+                raise ApiUntrusted(f"the certificate authority of the API server cannot be used: {why}") from None
+            raise CredentialsUnavailable(f"the client certificate cannot be used: {why}") from None
         except OSError as error:  # too many open files, say, which passes
             raise ApiUnreachable(f"the client certificate cannot be read: {error.strerror}") from error
         self.certificate = certificate

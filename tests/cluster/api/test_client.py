@@ -13,7 +13,7 @@ import trio
 from devicemgr.cluster.api.client import open_api_client
 from devicemgr.cluster.api.connection import Connection, Fixed, Identity
 from devicemgr.cluster.api.http import AT_A_TIME, PATIENCE, WHOLE
-from devicemgr.errors import ApiError, ApiUnreachable
+from devicemgr.errors import ApiError, ApiUnreachable, ApiUntrusted
 from tests.fake_api_server import FILES
 
 from .scripted_server import Exchange, played, scripted_server
@@ -176,3 +176,9 @@ async def test_many_requests_share_a_few_connections_and_watches_have_their_own(
             asked = {id(one.stream) for one in server.requests if one.path.startswith("/asked")}
             assert len(asked) <= AT_A_TIME
             watching.cancel_scope.cancel()
+
+
+async def test_an_authority_that_cannot_be_used_is_not_taken_for_a_client_certificate():
+    async with open_api_client(Connection("https://127.0.0.1:1", authority=b"nonsense")) as api:
+        with pytest.raises(ApiUntrusted, match="the certificate authority of the API server cannot be used: .*[a-z]"):
+            await api.get("/x")
